@@ -54,6 +54,7 @@ compose() {
 	[ -z "$gpu" ] || files+=(-f compose.gpu.yaml)
 	[ ! -e "$generated" ] || files+=(-f "$generated")
 	[ -z "${EMBRYOFL_PROMETHEUS_PORT:-}" ] || files+=(-f compose.prometheus.yaml)
+	[ -z "${EMBRYOFL_OIDC_ISSUER:-}" ] || files+=(-f compose.oidc.yaml)
 	[ -z "${EMBRYOFL_COMPOSE_EXTRA:-}" ] || files+=(-f "$EMBRYOFL_COMPOSE_EXTRA")
 	docker compose --project-directory . -p "$project" "${files[@]}" "$@"
 }

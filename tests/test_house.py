@@ -20,6 +20,7 @@ MIRRORS = {  # the folders of tests that mirror a package; the others start prog
     "web": "embryofl_web",
     "datagen": "embryofl_datagen",
     "demo": "embryofl_demo",
+    "tunnel": "embryofl_tunnel",
 }
 
 

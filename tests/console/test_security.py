@@ -54,7 +54,14 @@ POSTS = [
     "/logout",
 ]
 OTHERS = ["/card", "/results/file", "/download/{run}/{name}", "/here", "/web.js"]
-OPEN = {("GET", "/login"): 200, ("POST", "/login"): 403, ("GET", "/web.css"): 200, ("GET", "/healthz"): 200}
+OPEN = {
+    ("GET", "/login"): 200,
+    ("POST", "/login"): 403,
+    ("GET", "/login/provider"): 503,  # this hub has none
+    ("GET", "/login/back"): 403,
+    ("GET", "/web.css"): 200,
+    ("GET", "/healthz"): 200,
+}
 ALL = {*OPEN, *(("GET", path) for path in PAGES + OTHERS), *(("POST", path) for path in POSTS)}
 
 

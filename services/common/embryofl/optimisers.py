@@ -110,5 +110,5 @@ class AdamW(Optimiser):
         )
 
 
-OPTIMISERS = {"adamw": AdamW, "sgd": SGD}
+OPTIMISERS: dict[str, type[Optimiser]] = {"adamw": AdamW, "sgd": SGD}
 """By the name that the setting `optimiser` has."""

@@ -1,9 +1,11 @@
 """The console's web application: the guard in front, login, and the pages behind."""
 
+import hmac
+
 from fastapi import Depends, FastAPI, HTTPException, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 
-from embryofl.errors import with_code
+from embryofl.errors import UserError, with_code
 from embryofl_console.context import SITE, PageContext, Typed
 from embryofl_console.hub import SESSION, Follower, HubClient
 from embryofl_console.local_clinics import LocalClinics
@@ -15,7 +17,10 @@ from embryofl_web.guard import OPEN, Guard, Rules
 from embryofl_web.texts import texts as web
 
 MOST_BYTES = 1 << 16  # in a request's body: the console has only forms
-OPENED = OPEN | {("GET", "/login"), ("POST", "/login"), ("GET", "/healthz")}
+OPENED = (
+    OPEN | {("GET", path) for path in ("/login", "/login/provider", "/login/back", "/healthz")} | {("POST", "/login")}
+)
+LOGIN_S = 600  # the hub waits as long for a browser that has gone to the institution's provider
 
 
 def create_app(settings: ConsoleSettings, client: HubClient) -> Guard:
@@ -74,7 +79,9 @@ def _login(app: FastAPI, client: HubClient, guard: Guard) -> None:
     errors = {403: texts.access.wrong_password, 429: texts.access.too_many, 503: texts.access.hub_away}
 
     def page(error: str = "", status: int = 200) -> HTMLResponse:
-        return SITE.show("login", texts.access.log_in, status, error=error, entered=False, **client.login())
+        return SITE.show(
+            "login", texts.access.log_in, status, error=error, entered=False, inside=False, **client.login()
+        )
 
     @app.get("/login")
     def login_page(request: Request) -> HTMLResponse:
@@ -87,6 +94,34 @@ def _login(app: FastAPI, client: HubClient, guard: Guard) -> None:
         if not session:
             return page(errors.get(status, texts.access.wrong_password), status)
         return guard.let_in(request, RedirectResponse("/", 303), session)
+
+    @app.get("/login/provider")
+    def to_provider(request: Request) -> Response:
+        """The state goes along as a cookie, so that nobody can have another's browser finish a login of one's own. `lax`:
+        it comes back from another site."""
+        try:
+            address, state = client.begin_login()
+        except UserError as exc:
+            return page(str(exc), 503)
+        there = RedirectResponse(address, 303)
+        there.set_cookie(guard.login_cookie(request), state, LOGIN_S, path="/login/back", httponly=True, samesite="lax")
+        return there
+
+    @app.get("/login/back")
+    def from_provider(request: Request, state: str = "", code: str = "") -> Response:
+        cookie = guard.login_cookie(request)
+        begun = request.cookies.get(cookie, "")
+        try:
+            if not begun or not hmac.compare_digest(begun.encode(), state.encode()) or not code:
+                return page(texts.access.not_from_here, 403)
+            session = client.finish_login(state, code)
+        except UserError as exc:
+            return page(str(exc), 403)
+        # Not a redirect: the browser came from another site, and would not send the new cookie along with it.
+        entered = SITE.show("login", texts.access.log_in, entered=False, inside=True, error="")
+        entered.headers["Refresh"] = "0; url=/"
+        entered.delete_cookie(cookie, "/login/back")
+        return guard.let_in(request, entered, session)
 
     @app.post("/logout")
     def log_out(request: Request) -> Response:

@@ -80,12 +80,12 @@ class HubClient:
 
     # -- people -----------------------------------------------------------------------------------------------------
     def login(self) -> dict[str, bool]:
-        """What people log in with besides a password: `named`, a name; `coded`, a one-time code. Neither while the hub does
-        not respond."""
+        """What people log in with: `passwords`, and with it a name (`named`) or a one-time code (`coded`); `provider`, an
+        account of the institution's. A password alone while the hub does not respond."""
         try:
             needed: dict[str, bool] = self.call("GET", "/control/login")
         except UserError:
-            return {"named": False, "coded": False}
+            return {"named": False, "coded": False, "provider": False, "passwords": True}
         return needed
 
     def log_in(self, name: str, password: str, code: str) -> tuple[int, str]:
@@ -95,6 +95,17 @@ class HubClient:
         except httpx.HTTPError:
             return 503, ""
         return response.status_code, response.json().get("session", "")
+
+    def begin_login(self) -> tuple[str, str]:
+        """The address at the institution's provider where the browser is to log in, and the state with which it comes back.
+        Raises `UserError` as `ask`."""
+        begun = self.call("POST", "/control/login/provider")
+        return begun["address"], begun["state"]
+
+    def finish_login(self, state: str, code: str) -> str:
+        """The session of the person who has logged in at the provider. Raises `UserError` as `ask`."""
+        session: str = self.call("POST", "/control/login/provider/finish", {"state": state, "code": code})["session"]
+        return session
 
     def log_out(self, session: str) -> None:
         """End a session. Raises `UserError` when the hub does not respond."""

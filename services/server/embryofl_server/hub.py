@@ -24,6 +24,7 @@ from embryofl_server.runs.view import RunViews
 from embryofl_server.settings import HubSettings
 from embryofl_server.state import database
 from embryofl_server.state.people import People
+from embryofl_server.state.provider import Provider, provider_of
 from embryofl_server.state.requests import Requests
 from embryofl_server.state.signer.authority import Authority as SigningAuthority
 from embryofl_server.state.signer.authority import Signer
@@ -49,6 +50,7 @@ class Hub:
         self.store = ClinicStore(state / "clinics.db")
         self.audit = AuditLog(state / "audit.jsonl", self.store, self.identity.audit_key, settings.audit_anchor)
         self.people = People(self.store, self.identity.console / "sessions.json")
+        self.provider: Provider | None = provider_of(settings)
         self.requests = Requests(self.store)
         self.runs = Runs(state / "runs")
         self.views = RunViews(self.runs)

@@ -33,6 +33,13 @@ class HubSettings(BaseSettings):
     signer_socket: Path | None = None  # where the server reaches the signer; default: socket in the signer's folder
     tunnel_file: Path | None = None  # state of the tunnel, if there is one (`embryofl-tunnel`)
     notifier_file: Path | None = None  # state of the notifier, if there is one (`embryofl-server notifier`)
+    oidc_issuer: str = ""  # the institution's login (OpenID Connect), https://...; "" = people have passwords
+    oidc_client_id: str = ""
+    oidc_client_secret_file: Path | None = None  # None: a public client, with PKCE alone
+    oidc_console: str = ""  # the console's address as browsers have it, to which the provider sends them back
+    oidc_only: bool = False  # nobody logs in by password
+    oidc_proxy: str = ""  # where requests to the provider leave from; "" = directly
+    oidc_ca: Path | None = None  # PEM, of the provider's TLS certificate; None = the public authorities
     second_person: bool = False  # what cannot be undone or lowers a protection is done once another person confirms it
     invite_days: float = Field(default=7, gt=0)
     approval: Literal["auto", "manual"] | None = None  # manual: a clinic that joins waits for `approve`; see `by_hand`

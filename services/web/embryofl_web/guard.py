@@ -107,6 +107,10 @@ class Guard:
         response.set_cookie(self._cookie(request), name, max_age=int(SESSION_S), httponly=True, samesite="strict")
         return response
 
+    def login_cookie(self, request: Request) -> str:
+        """The name of a cookie for a login that is under way elsewhere."""
+        return f"{self._cookie(request)}_login"
+
     def _cookie(self, request: Request) -> str:
         """Browsers send cookies to all ports of a host name, so that each port needs its own."""
         _, colon, port = request.headers.get("host", "").rpartition(":")

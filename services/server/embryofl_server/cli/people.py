@@ -6,6 +6,7 @@ import typer
 from rich.console import RenderableType
 
 from embryofl.command_line import command_line
+from embryofl.errors import UserError
 from embryofl_server.api.client import call
 from embryofl_server.cli.secret import ask_password, make_password
 from embryofl_server.cli.text import AsJson, output, table, utc
@@ -55,6 +56,28 @@ def end_codes(name: Name) -> None:
 
 
 @app.command()
+def bind(
+    name: Name,
+    sub: Annotated[
+        str, typer.Option(help="The account's `sub`, which its person reads on the console's login page.")
+    ] = "",
+    email: Annotated[str, typer.Option(help="Or its e-mail address, if the provider verifies addresses.")] = "",
+) -> None:
+    """Let a person log in with an account of the institution's (EMBRYOFL_OIDC_ISSUER). Ends the person's sessions."""
+    if not (sub or email):
+        raise UserError("H10", "Whose account is it? Expected --sub or --email.")
+    call("POST", "/control/people/bind", {"name": name, "sub": sub, "email": email})
+    typer.echo(f"{name} may log in with the institution's account {sub or email}.")
+
+
+@app.command()
+def unbind(name: Name) -> None:
+    """Let a person no longer log in with an account of the institution's; sessions of that person end at once."""
+    call("POST", "/control/people/bind", {"name": name})
+    typer.echo(f"{name} has no account of the institution's any more; all sessions of {name} have ended.")
+
+
+@app.command()
 def sessions(json_: AsJson = False) -> None:
     """List all sessions: whose, from when, until when."""
     output(call("GET", "/control/sessions"), json_, sessions_table)
@@ -76,10 +99,11 @@ def _new_password(name: str) -> tuple[str, str]:
 
 def people_table(people: list[dict[str, Any]]) -> RenderableType:
     """Everybody, a row each."""
-    shown = table("person", "role", "one-time codes", "added", "disabled")
+    shown = table("person", "role", "one-time codes", "institution's account", "added", "disabled")
     for p in people:
         disabled = utc(p["disabled"]) if p["disabled"] else "-"
-        shown.add_row(p["name"], p["role"], "yes" if p["coded"] else "no", utc(p["added"]), disabled)
+        coded = "yes" if p["coded"] else "no"
+        shown.add_row(p["name"], p["role"], coded, p["account"] or "-", utc(p["added"]), disabled)
     return shown
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from embryofl.errors import UserError
 
-VERSION = 8
+VERSION = 9
 
 _TABLES = f"""
 BEGIN IMMEDIATE;
@@ -38,7 +38,7 @@ CREATE TABLE former_names (name TEXT PRIMARY KEY, clinic TEXT NOT NULL);
 CREATE TABLE people (
     name TEXT PRIMARY KEY, role TEXT NOT NULL, password TEXT NOT NULL, added REAL NOT NULL,
     disabled REAL NOT NULL DEFAULT 0, code_key TEXT NOT NULL DEFAULT '', code_step INTEGER NOT NULL DEFAULT 0,
-    next_key TEXT NOT NULL DEFAULT ''
+    next_key TEXT NOT NULL DEFAULT '', account TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE requests (
     number INTEGER PRIMARY KEY AUTOINCREMENT, person TEXT NOT NULL, asked REAL NOT NULL, action TEXT NOT NULL,

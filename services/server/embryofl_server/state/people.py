@@ -1,5 +1,5 @@
-"""The hub's people, in `clinics.db`: names, roles, passwords (argon2id at rest), keys of one-time codes, and the sessions
-they are logged in with.
+"""The hub's people, in `clinics.db`: names, roles, passwords (argon2id at rest), keys of one-time codes, accounts at the
+institution's login, and the sessions they are logged in with.
 
 The console reads a copy of the sessions, hashes alone: where a session ends here, it has ended there, too.
 """
@@ -29,19 +29,21 @@ MOST_SESSIONS = 100
 SHORTEST, LONGEST = 12, 200  # characters of a password
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,38}[a-z0-9])?")
 _RESERVED = ("operator", "console", "restore")  # the audit log has these where no person is asking
-_PERSON = "SELECT name, role, added, disabled, code_key != ''"
+_PERSON = "SELECT name, role, added, disabled, code_key != '', account"
 _HASHER = PasswordHasher()  # RFC 9106, low memory: 64 MiB
 
 
 @dataclass(frozen=True)
 class Person:
-    """A person. `disabled` and `added`: Unix time in seconds; 0 is never. `coded`: a login needs a one-time code."""
+    """A person. `disabled` and `added`: Unix time in seconds; 0 is never. `coded`: a login needs a one-time code.
+    `account`: at the institution's login, as issuer and `sub`, or an e-mail address until its first login; "" for none."""
 
     name: str
     role: Role
     added: float
     disabled: float
     coded: bool
+    account: str
 
 
 @dataclass(frozen=True)
@@ -135,21 +137,64 @@ class People:
         _, key, used = stored[0]
         if key and (step := step_of(key, code)) <= used:  # each code works once
             return ""
-        session, now = secrets.token_urlsafe(32), time.time()
         with self._database.transaction():
             if self._database.rows(query, name) != stored:
                 return ""  # disabled, or another password or code, meanwhile
             if key:
                 self._database.change("UPDATE people SET code_step = ? WHERE name = ?", step, name)
-            row = (_key(session), name, now, now + SESSION_S)
-            self._database.change("DELETE FROM logins WHERE ends < ?", now)
-            self._database.change("INSERT INTO logins (session, person, began, ends) VALUES (?, ?, ?, ?)", *row)
-            self._database.change(
-                "DELETE FROM logins WHERE session NOT IN (SELECT session FROM logins ORDER BY began DESC LIMIT ?)",
-                MOST_SESSIONS,
-            )
+            session = self._begin(name)
         self._publish()
         return session
+
+    def log_in_as(self, account: str, email: str) -> tuple[str, str]:
+        """Start a session of the person with this account at the institution's login; its secret, and whom a first login
+        by e-mail has bound to the account. "" where there is none.
+
+        Parameters
+        ----------
+        account : str
+            Issuer and `sub`.
+        email : str
+            That the provider has verified, or "".
+        """
+        query, bound = "SELECT name FROM people WHERE account = ? AND disabled = 0", ""
+        with self._database.transaction():
+            found = self._database.rows(query, account)
+            if not found and email and (found := self._database.rows(query, email.casefold())):
+                bound = found[0][0]
+                self._database.change("UPDATE people SET account = ? WHERE name = ?", account, bound)
+            session = self._begin(found[0][0]) if found else ""
+        self._publish()
+        return session, bound
+
+    def _begin(self, name: str) -> str:
+        """Within a transaction: a new session's secret."""
+        session, now = secrets.token_urlsafe(32), time.time()
+        row = (_key(session), name, now, now + SESSION_S)
+        self._database.change("DELETE FROM logins WHERE ends < ?", now)
+        self._database.change("INSERT INTO logins (session, person, began, ends) VALUES (?, ?, ?, ?)", *row)
+        self._database.change(
+            "DELETE FROM logins WHERE session NOT IN (SELECT session FROM logins ORDER BY began DESC LIMIT ?)",
+            MOST_SESSIONS,
+        )
+        return session
+
+    def bind(self, name: str, account: str) -> None:
+        """Let a person log in with this account, issuer and `sub`, or an e-mail address, which the first login that the
+        provider has verified it for replaces; "" for none. Ends the person's sessions. `UserError` as `person`, and when
+        another person has it."""
+        account = account if " " in account else account.casefold()
+        with self._database.transaction():
+            self.person(name)
+            if others := [
+                p.name for p in self.all().values() if p.account == account != "" and not p.disabled and p.name != name
+            ]:
+                raise UserError(
+                    "H10", f"{others[0]} has this account. An account is one person's: unbind that one first."
+                )
+            self._database.change("UPDATE people SET account = ? WHERE name = ?", account, name)
+            self._database.change("DELETE FROM logins WHERE person = ?", name)
+        self._publish()
 
     def logged_in(self, session: str) -> Person | None:
         """Whose session this is; None when there is none such, or it has ended."""
@@ -219,8 +264,8 @@ class People:
             write_atomic(self._copy, json.dumps(sessions).encode(), mode=0o600)
 
 
-def _person(name: str, role: Role, added: float, disabled: float, coded: int) -> Person:
-    return Person(name, role, added, disabled, bool(coded))
+def _person(name: str, role: Role, added: float, disabled: float, coded: int, account: str) -> Person:
+    return Person(name, role, added, disabled, bool(coded), account)
 
 
 def _digest(password: str) -> str:
