@@ -65,9 +65,7 @@ def test_status_shows_clinics_and_progress_of_the_run(federation, reference):
 
 
 def test_same_seed_gives_identical_weights_and_another_seed_different_ones(federation, reference):
-    federation.forget_initial_models()
-    again = federation.run(rounds=4)
-    other = federation.run(rounds=4, seed=2)
+    again, other = federation.run(rounds=4, initial=""), federation.run(rounds=4, initial="", seed=2)
     weights = [np.fromfile(f / "model.safetensors", np.uint8) for f in (reference, again, other)]
     assert weights[0].tobytes() == weights[1].tobytes()
     assert weights[0].size == weights[2].size and weights[0].tobytes() != weights[2].tobytes()
@@ -88,7 +86,7 @@ def test_unknown_setting_is_rejected_with_the_valid_ones(federation, settings, w
 
     before = federation.status()["run"]
     with pytest.raises(UserError) as caught:
-        federation.start_run(**settings)
+        federation.start_run(initial="", **settings)
     assert next(iter(settings)) in str(caught.value) or str(next(iter(settings.values()))) in str(caught.value)
     assert words in str(caught.value)
     after = federation.status()["run"]

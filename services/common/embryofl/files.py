@@ -23,8 +23,15 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def atomic(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
+def atomic(path: Path, mode: int = 0o644, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file next to `path`; on leaving the block it is synced and takes the name `path`.
+
+    Parameters
+    ----------
+    path : Path
+    mode : int (default: 0o644)
+    durable : bool (default: True)
+        False: it is not synced. The file survives this process, and may not survive a power cut.
 
     Raises
     ------
@@ -39,10 +46,12 @@ def atomic(path: Path, mode: int = 0o644) -> Iterator[BinaryIO]:
             with os.fdopen(fd, "wb") as file:
                 yield file
                 file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    os.fsync(file.fileno())
             temporary.chmod(mode)
             temporary.replace(path)
-            sync_folder(path.parent)
+            if durable:
+                sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
