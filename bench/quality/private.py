@@ -1,6 +1,6 @@
 """What `dp_epsilon` costs in AUROC: the same model, clinics and steps with noise and clipping by patient, and without.
 
-    python bench/quality/private.py [--only day5,synthetic] [--epsilon 8,3] [--seeds 5]
+    python bench/quality/private.py [--only day5,synthetic] [--epsilon 8,3] [--seeds 5] [--canaries 50]
 
 Every run goes through the hub's round loop and the clinics' own code, masks included. Noise is the operating system's, so
 that two calls do not print the same. Ends with 1 if epsilon 8 misses what is asked of it: 0.735 on day 5, and at most 0.02
@@ -38,6 +38,7 @@ def main() -> int:
     options.add_argument("--only", default="day5,synthetic", help="data sets, separated by commas")
     options.add_argument("--epsilon", default="8,3", help="values of dp_epsilon, separated by commas")
     options.add_argument("--seeds", type=int, default=5)
+    options.add_argument("--canaries", type=int, default=0, help="audit_canaries of the runs with noise")
     options.add_argument("--rounds", type=int, default=15)
     options.add_argument("--real", type=Path, default=ROOT.parent / "shared" / "data" / "hungvuong")
     options.add_argument("--out", type=Path, default=ROOT / ".embryofl" / "quality")
@@ -52,7 +53,7 @@ def main() -> int:
         plain = areas(trainings, data, WITHOUT, 1).mean()  # no seed has a part in it
         print(f"| {data} | none | {plain:.3f} | | |", flush=True)
         for epsilon in chosen.epsilon.split(","):
-            found = areas(trainings, data, f"dp_epsilon={epsilon}", chosen.seeds)
+            found = areas(trainings, data, f"dp_epsilon={epsilon} audit_canaries={chosen.canaries}", chosen.seeds)
             mean, error = found.mean(), found.std(ddof=1) / np.sqrt(len(found)) if len(found) > 1 else np.nan
             print(f"| {data} | {epsilon} | {mean:.3f} | {error:.3f} | {plain - mean:.3f} |", flush=True)
             kept &= epsilon != ASKED or (mean >= LEAST.get(data, 0) and plain - mean <= MOST_LESS.get(data, 1))

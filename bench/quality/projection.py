@@ -1,4 +1,5 @@
-"""Learn the public projection of the model `lite0_16` from drawn embryos, and write it beside the model's code.
+"""Learn the public projection of the model `lite0_16` from drawn embryos, and write it beside the model's code; and their
+projected features, which are the canaries of runs with `audit_canaries`.
 
     python bench/quality/projection.py [--out FOLDER]
 
@@ -21,12 +22,13 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from safetensors.numpy import save_file  # noqa: E402
 
+from embryofl.models.drawn import DRAWN, FILE  # noqa: E402
 from embryofl.models.lite_models import PROJECTED, PROJECTION  # noqa: E402
 from embryofl.settings import run_settings  # noqa: E402
 from embryofl_data.split import SPLITS  # noqa: E402
 from embryofl_demo.local_run import prepared  # noqa: E402
 
-DRAWN = "synthetic-21"
+DATA = "synthetic-21"
 
 
 def embeddings(data: str, out: Path) -> np.ndarray:
@@ -51,14 +53,17 @@ def axes_of(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def main() -> None:
-    """Write the file."""
+    """Write the files."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--out", type=Path, default=ROOT / ".embryofl" / "quality")
     out = options.parse_args().out
     torch.set_num_threads(1)
-    datasets.prepare(DRAWN, out / "data" / DRAWN, Path(), 1)
-    features = embeddings(DRAWN, out)
+    datasets.prepare(DATA, out / "data" / DATA, Path(), 1)
+    features = embeddings(DATA, out)
     mean, axes = axes_of(features, PROJECTED)
+    assert len(features) == DRAWN
+    projected = (features - mean) @ axes.T
+    save_file({"features": projected.astype(np.float32)}, FILE)
     save_file({"mean": mean.astype(np.float32), "axes": axes.astype(np.float32)}, PROJECTION)
     print(f"{PROJECTION}: {PROJECTED} axes from {len(features)} drawn embryos")
 

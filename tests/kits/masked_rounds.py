@@ -18,6 +18,7 @@ from embryofl_clinic.exporter import TrainerMetrics
 from embryofl_clinic.joining.identity import ClinicIdentity
 from embryofl_clinic.masking.attempt import Masking
 from embryofl_clinic.policy.rules import Policy
+from embryofl_clinic.privacy.canaries import Canaries
 from embryofl_clinic.workload.embryo import Trained
 from embryofl_clinic.workload.request_handler import RequestHandler
 from embryofl_clinic.workload.transfers import TransferRefused
@@ -143,7 +144,7 @@ class FakeWorkload:
             LAYOUT.tensor_views(state)["b"][0] += 5
         return Trained(state, 0.5, self.examples)
 
-    def private_step(self, request: Request) -> np.ndarray:
+    def private_step(self, request: Request, canaries: Canaries | None = None) -> np.ndarray:
         self.trained += 1
         return np.full(LAYOUT.floats, 0.01)
 

@@ -12,7 +12,7 @@ from pydantic import Field, field_validator, model_validator
 from embryofl import protocol as versions
 from embryofl.gardner import Agreement, Target
 from embryofl.membership import MAX_CHANGES, KeyChange
-from embryofl.privacy.membership import Attack
+from embryofl.privacy.membership import Audited
 from embryofl.schema import Download, Name, Sha256, Strict
 from embryofl.secagg.messages import Advert, Letters, Roster, Shares, Signature, Statement, Terms
 from embryofl.secagg.threshold import MAX_CLINICS
@@ -217,7 +217,7 @@ class Reply(_Versioned):
     test: dict[str, Any] | None = None
     personal: dict[Literal["validation", "test"], dict[str, Any]] = Field(default_factory=dict)  # of its personal model
     grades: dict[Literal["validation", "test"], dict[Target, Agreement]] = Field(default_factory=dict)
-    audit: dict[Attack, dict[str, Any]] = Field(default_factory=dict)  # label 1: trained on
+    audit: dict[Audited, dict[str, Any]] = Field(default_factory=dict)  # see `AUDITED_AS`
     seconds: dict[Literal["download", "evaluate", "train", "loading", "upload"], Seconds] = Field(default_factory=dict)
     device: str = Field(default="", max_length=40)
     memory_bytes: int = Field(default=0, ge=0, le=1 << 50)  # of the GPU; without one, of the process

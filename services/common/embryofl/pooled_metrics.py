@@ -16,15 +16,19 @@ import numpy as np
 from embryofl.metrics import BINS, CENTRES, DaySums, FloatArray, IntArray, ScoreSums
 from embryofl.metrics.grouping import blur
 from embryofl.metrics.sums import MAX_DAY
-from embryofl.privacy.membership import Attack
+from embryofl.privacy.membership import Audited
 from embryofl.secagg.fixed_point import RING, Ring
 
 Split = Literal["validation", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
 
-AUDITED_AS: Mapping[Attack, Split] = {"loss": "validation", "rmia": "test"}
-"""The vector of an audit has an attack's scores in place of those of a split: of patients, all of day 0, label 1 where they
-were trained on."""
+AUDITED_AS: Mapping[Audited, tuple[Split, int]] = {
+    "loss": ("validation", 0),
+    "rmia": ("test", 0),
+    "canaries": ("validation", 1),
+}
+"""The vector of an audit has an attack's scores in place of those of a split and day: of patients, label 1 where they were
+trained on; and guesses of canaries, in one bin, label 1 where they are right."""
 
 GROUP = 15
 """No bin has fewer embryos of one clinic, both labels together."""
@@ -109,6 +113,12 @@ def from_vector(total: Ring) -> dict[Split, ScoreSums]:
         split: ScoreSums({day: _day(row) for day, row in enumerate(vector[number]) if row.any()})
         for number, split in enumerate(SPLITS)
     }
+
+
+def by_attack(sums: Mapping[Split, ScoreSums]) -> dict[Audited, ScoreSums]:
+    """What an audit counts, by attack, from its pooled sums by split; without attacks of which nothing was counted."""
+    found = {name: (sums.get(split, ScoreSums()), day) for name, (split, day) in AUDITED_AS.items()}
+    return {name: ScoreSums({day: one.days[day]}) for name, (one, day) in found.items() if day in one.days}
 
 
 def _day(row: IntArray) -> DaySums:

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from embryofl.errors import UserError
 from embryofl.models import DEFAULT_MODEL, recipe
 from embryofl.privacy.accountant import mu_of
+from embryofl.privacy.one_run import FEWEST_CANARIES
 from embryofl.schema import Meaning, Name, Strict, explain
 from embryofl.secagg.groups import FEWEST_DRAWN
 from embryofl.weighting import TEMPERATURE, TaskLosses
@@ -144,7 +145,8 @@ class RunSettings(Strict):
 
     `dp_epsilon` above 0 is the differential privacy of each training patient at `dp_delta`, of the whole run: the clinics
     take one step a round, to which each patient gives at most `embryofl.masked_update.PATIENT_CLIP`, and add noise to it.
-    It decides the settings in `PRIVATE`.
+    It decides the settings in `PRIVATE`. `audit_canaries` is how many canaries each clinic then draws, each of which is in
+    the training by a coin (`embryofl.privacy.one_run`); 0 = none.
 
     `threshold_sensitivity` 0 sets the threshold for sensitivity and specificity at the highest Youden index on the pooled
     validation patients; any other value at the highest threshold with at least this sensitivity there.
@@ -189,6 +191,7 @@ class RunSettings(Strict):
     update_noise: float = Field(default=0, ge=0, le=1)
     dp_epsilon: float = Field(default=0, ge=0, le=50)
     dp_delta: float = Field(default=LARGEST_DELTA, gt=0, le=LARGEST_DELTA)
+    audit_canaries: int = Field(default=0, ge=0, le=300)
     alarms: bool = True
     groups: Literal["off", "auto"] = "auto"
     closing_evaluation: bool = True
@@ -248,6 +251,20 @@ class RunSettings(Strict):
         if self.dp_epsilon and wrong:
             raise ValueError(
                 f"dp_epsilon decides {', '.join(PRIVATE)}, and cannot cover {', '.join(wrong)}: leave it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _canaries_test_a_stated_epsilon(self) -> "RunSettings":
+        if self.audit_canaries and not self.dp_epsilon:
+            raise ValueError(
+                f"audit_canaries={self.audit_canaries} tests a stated epsilon, and this run states none: set dp_epsilon, "
+                "such as dp_epsilon=8, or leave audit_canaries out"
+            )
+        if 0 < self.audit_canaries < FEWEST_CANARIES:
+            raise ValueError(
+                f"audit_canaries={self.audit_canaries} is too few for counts that a clinic releases: choose "
+                f"{FEWEST_CANARIES} or more, or leave it out"
             )
         return self
 

@@ -12,11 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from scipy.stats import binom
 
 from embryofl import masked_update, packing
 from embryofl.masked_update import with_noise
 from embryofl.privacy.gradient import clipped_step
+from embryofl.privacy.one_run import one_run_epsilon, right_of
 from embryofl.settings import PRIVATE, RunSettings
 from embryofl_clinic.workload import embryo
 from embryofl_clinic.workload.embryo import EmbryoWorkload
@@ -72,27 +72,9 @@ def proven(clinic):
         coins = rng.integers(0, 2, CANARIES)
         scores.append(clinic.updates(coins, rng.bytes(31)) * clinic.signs)
         truth.append(coins)
-    order = np.argsort(np.concatenate(scores))
-    guessed = int(len(order) * GUESSED / 2)
-    right = np.concatenate(truth)[order]
-    correct = int((right[:guessed] == 0).sum() + (right[-guessed:] == 1).sum())
-    return epsilon_at_least(len(order), 2 * guessed, correct, SETTINGS.dp_delta)
-
-
-def epsilon_at_least(canaries, guesses, correct, delta):
-    """With less, so many correct guesses have a chance of 5 % at most (theorem 5.2 of the paper)."""
-
-    def chance(epsilon):
-        hit = 1 / (1 + math.exp(-epsilon))
-        fewer = np.cumsum(binom.pmf(np.arange(correct - 1, -1, -1), guesses, hit))
-        most = (fewer / np.arange(1, correct + 1)).max(initial=0.0)
-        return binom.sf(correct - 1, guesses, hit) + 2 * canaries * delta * most
-
-    low, high = 0.0, 50.0
-    for _ in range(30):
-        middle = (low + high) / 2
-        low, high = (middle, high) if chance(middle) <= 0.05 else (low, middle)
-    return low
+    scored, there = np.concatenate(scores), np.concatenate(truth) == 1
+    guesses = 2 * int(len(scored) * GUESSED / 2)
+    return one_run_epsilon(len(scored), guesses, right_of(scored, there, guesses), SETTINGS.dp_delta)
 
 
 def half_the_noise(monkeypatch, clinic):
@@ -128,6 +110,6 @@ def test_a_bug_of_a_factor_of_two_proves_more_than_is_stated(monkeypatch, bug):
 
 def test_the_bound_is_that_of_the_paper():
     """Without delta it is the limit of Clopper and Pearson for the rate of correct guesses, as log odds."""
-    assert epsilon_at_least(100, 100, 100, 0.0) == pytest.approx(math.log(0.05**0.01 / (1 - 0.05**0.01)), abs=1e-6)
-    assert epsilon_at_least(1000, 100, 50, 0.0) == epsilon_at_least(1000, 100, 90, 0.01) == 0.0
-    assert epsilon_at_least(1000, 100, 90, 1e-5) < epsilon_at_least(1000, 100, 90, 0.0)
+    assert one_run_epsilon(100, 100, 100, 0.0) == pytest.approx(math.log(0.05**0.01 / (1 - 0.05**0.01)), abs=1e-6)
+    assert one_run_epsilon(1000, 100, 50, 0.0) == one_run_epsilon(1000, 100, 90, 0.01) == 0.0
+    assert one_run_epsilon(1000, 100, 90, 1e-5) < one_run_epsilon(1000, 100, 90, 0.0)

@@ -9,7 +9,7 @@ import pytest
 from embryofl.messages import MAX_REPLY, Reply, Request
 from embryofl.metrics import ScoreSums
 from embryofl.schema import Download
-from embryofl.settings import RunSettings
+from embryofl.settings import PRIVATE, RunSettings
 from embryofl.wire import Layout
 from embryofl_server.federation import gate
 from embryofl_server.federation.blobs import ExpectedUpload
@@ -68,6 +68,28 @@ def pass_gate(request_, layout, packed, update, text, sha=SHA, state=None):
         np.asarray(state).tofile(path)
     ticket = ExpectedUpload(path, layout.size, sha)
     return gate.check(gate.parse(text, request_), request_, CLINIC, ticket, layout, packed(0))
+
+
+def test_guesses_of_canaries_are_no_embryos_and_no_more_than_there_are_canaries(request_):
+    settings = RunSettings(**PRIVATE, dp_epsilon=8, audit_canaries=300)
+    audit = request_.model_copy(update={"kind": "audit", "upload_url": "", "settings": settings})
+    few = replace(CLINIC, summary={"counts": {"3": {"0": 10, "1": 10}}})
+
+    def check(guesses):
+        text = json.dumps(
+            {
+                "kind": "audit",
+                "run": "run-0001",
+                "round": 2,
+                "layout": audit.layout,
+                "audit": {"canaries": sums(guesses)},
+            }
+        )
+        return gate.check(gate.parse(text, audit), audit, few, None, None, None)
+
+    assert check(200).reply.audit
+    with pytest.raises(gate.ReplyRejected, match="guesses of 301 canaries, but the run has 300"):
+        check(301)
 
 
 def test_good_reply_passes_with_the_norm_of_its_update(request_, layout, packed, update):

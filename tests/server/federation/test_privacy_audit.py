@@ -106,7 +106,30 @@ def shown_of_a_perfect_attack(**settings):
     member = np.repeat([0, 1], 1000)
     sums = ScoreSums.from_scores(0.3 + 0.65 * member, member, np.zeros(2000, int))
     record = {"time": 0.0, "pooled": {"loss": sums.to_dict()}, "own": {}, "clinics": ALL, "declined": {}, "problem": ""}
-    return audit_of(record, {"dp_epsilon": 0, "dp_delta": 1e-5} | settings)
+    return audit_of(record, {"dp_epsilon": 0, "dp_delta": 1e-5, "audit_canaries": 0} | settings)
+
+
+def shown_of_guesses(right, wrong, **settings):
+    labels = np.repeat([1, 0], [right, wrong])
+    sums = ScoreSums.from_scores(np.full(len(labels), 0.5), labels, np.ones(len(labels), int))
+    pooled = {"canaries": sums.to_dict()}
+    record = {"time": 0.0, "pooled": pooled, "own": {}, "clinics": ALL, "declined": {}, "problem": ""}
+    return audit_of(record, {"dp_epsilon": 1.0, "dp_delta": 1e-5, "audit_canaries": 50} | settings)
+
+
+def test_guesses_of_canaries_prove_an_epsilon_that_stands_beside_the_stated_one():
+    found = shown_of_guesses(90, 38)
+    words = " ".join(found["words"])
+    assert found["canaries"]["canaries"] == 200 and 0.3 < found["canaries"]["epsilon"] < 1
+    assert "90 of 128 guesses are right" in words and "at least epsilon" in words and "states epsilon 1;" in words
+    assert (
+        "no result" not in words
+        and "more than is stated" not in words
+        and words in text_of(audit_text(found))[:-1].replace("\n", " ")
+    )
+    assert "more than is stated" in " ".join(shown_of_guesses(120, 8)["words"])
+    assert "guesses prove no epsilon above 0" in " ".join(shown_of_guesses(64, 64)["words"])
+    assert shown_of_a_perfect_attack(dp_epsilon=8.0)["canaries"] is None
 
 
 def test_more_than_is_stated_is_an_alarm():

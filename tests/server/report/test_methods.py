@@ -41,7 +41,8 @@ def test_methods_follow_from_the_settings(finished):
     assert "2 clinics trained one model" in text and "2 rounds" in text and "(FedProx) [3]" in text
     assert "masked" not in text and "epsilon" not in text
     assert cited[2] == "li2020federated" and len(set(cited)) == len(cited)
-    private, _ = methods.methods(*finished(masked_weights="examples", dp_epsilon=8, **PRIVATE))
+    private, _ = methods.methods(*finished(masked_weights="examples", dp_epsilon=8, audit_canaries=50, **PRIVATE))
+    assert "50 drawn embryos with random labels" in " ".join(private)
     assert "the hub learned their sum alone" in " ".join(private) and "epsilon = 8 and delta = 1e-05" in " ".join(
         private
     )

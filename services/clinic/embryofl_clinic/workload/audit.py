@@ -6,11 +6,12 @@ from typing import Protocol, get_args
 import numpy as np
 
 from embryofl.metrics import FloatArray, IntArray, ScoreSums
-from embryofl.pooled_metrics import AUDITED_AS
+from embryofl.pooled_metrics import AUDITED_AS, by_attack
 from embryofl.pooled_metrics import Split as Slot
 from embryofl_clinic.policy.questions import About, Split
 from embryofl_clinic.policy.told import numbers_told
 from embryofl_clinic.privacy.attacks import Attacked, attack, unscored
+from embryofl_clinic.privacy.canaries import Canaries
 
 AUDITED: tuple[Split, ...] = get_args(Split)
 MEMBERS = "train"
@@ -43,7 +44,27 @@ def audit_sums(embryos: Embryos, about: About, seed: int | None) -> dict[str, Sc
     """
     attacked = _attacked(embryos, about)
     scored = unscored(attacked) if seed is None else attack(attacked, seed)
-    return {AUDITED_AS[name]: patients.sums() for name, patients in scored.items()}
+    return {AUDITED_AS[name][0]: patients.sums() for name, patients in scored.items()}
+
+
+def guess_sums(canaries: Canaries | None, head: FloatArray | None) -> dict[str, ScoreSums]:
+    """Guesses of canaries, all in one bin, label 1 where they are right, in the slot of `AUDITED_AS`.
+
+    They are of nobody: the policy's `min_cell` is not meant for them, and would withhold what is nearly all right.
+
+    Parameters
+    ----------
+    canaries : Canaries or None
+        None: the run had none.
+    head : ndarray of float64, (d + 1,), or None
+        None: they are counted, and nothing is guessed.
+    """
+    if canaries is None:
+        return {}
+    slot, day = AUDITED_AS["canaries"]
+    right, wrong = canaries.guessed(np.zeros(canaries.features.shape[1] + 1) if head is None else head)
+    labels = np.repeat([1, 0], [right, wrong])
+    return {slot: ScoreSums.from_scores(np.full(len(labels), 0.5), labels, np.full(len(labels), day))}
 
 
 def _attacked(embryos: Embryos, about: About) -> Attacked:
@@ -74,4 +95,4 @@ def _rows(features: FloatArray | None, kept: list[int]) -> FloatArray | None:
 
 def counts_of(sums: Mapping[Slot, ScoreSums]) -> dict[str, dict[str, object]]:
     """Pooled sums by attack, as a reply has them."""
-    return {name: sums[slot].to_dict() for name, slot in AUDITED_AS.items() if sums[slot].days}
+    return {name: one.to_dict() for name, one in by_attack(sums).items()}

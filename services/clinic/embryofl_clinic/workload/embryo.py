@@ -20,11 +20,12 @@ from embryofl.masked_update import PATIENT_CLIP
 from embryofl.messages import Request
 from embryofl.metrics import FloatArray, IntArray, ScoredEmbryos
 from embryofl.models.zoo import create_model
-from embryofl.privacy.gradient import clipped_step
+from embryofl.privacy.gradient import clipped_step, within
 from embryofl.settings import RunSettings
 from embryofl.views import Views
 from embryofl.wire import Layout
 from embryofl_clinic.exporter import TrainerMetrics
+from embryofl_clinic.privacy.canaries import Canaries
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_clinic.workload.personal import Personal, PersonalStore
 from embryofl_clinic.workload.task_losses import newest_losses, save_losses
@@ -77,8 +78,15 @@ class Workload(Protocol):
     def train(self, request: Request, seed: int, control: np.ndarray | None = None) -> Trained:
         """Train from the loaded model; `control` is the drift correction, packed like the model, where the run has one."""
 
-    def private_step(self, request: Request) -> np.ndarray:
-        """The update of a run with `dp_epsilon`, without its noise, from the loaded model: float64 (layout.floats,)."""
+    def private_step(self, request: Request, canaries: Canaries | None = None) -> np.ndarray:
+        """The update of a run with `dp_epsilon`, without its noise, from the loaded model: float64 (layout.floats,).
+
+        Canaries that are in give as much as a patient can, and do not count as patients: what one patient can change of
+        the update is the same with and without them.
+        """
+
+    def head(self) -> FloatArray:
+        """Weights and bias of the loaded model, float64 (d + 1,), where only a head is trained."""
 
     def evaluate_personal(self, request: Request, splits: Sequence[str], seed: int) -> dict[str, ScoredEmbryos]:
         """The same by split with the personal model that belongs to the loaded one, which stays loaded."""
@@ -233,13 +241,25 @@ class EmbryoWorkload:
         personal.train_alongside(request.round, received, self.data.train, seed, scale, to_the_end=masked)
         return Trained(packed, result.loss, result.examples)
 
-    def private_step(self, request: Request) -> np.ndarray:
+    def head(self) -> FloatArray:
         """See `Workload`."""
-        train, state = self.data.train, self.model.state_dict()
-        self._metrics.begin_training(self.examples, self.examples, 1)
-        weights = np.append(state["head.weight"].cpu().numpy(), state["head.bias"].cpu().numpy()).astype(np.float64)
-        features = np.asarray(train.pixels[train.rows], np.float32)
-        step = clipped_step(weights, features, train.labels, train.embryos, train.groups, PATIENT_CLIP)
+        state = self.model.state_dict()
+        return np.append(state["head.weight"].cpu().numpy(), state["head.bias"].cpu().numpy()).astype(np.float64)
+
+    def private_step(self, request: Request, canaries: Canaries | None = None) -> np.ndarray:
+        """See `Workload`."""
+        train, count = self.data.train, self.examples
+        self._metrics.begin_training(count, count, 1)
+        features, labels = np.asarray(train.pixels[train.rows], np.float32), train.labels
+        embryos, patients = train.embryos, train.groups
+        if canaries is not None:
+            more, their_labels, owners = canaries.patients()
+            features, labels = np.append(features, more, axis=0), np.append(labels, their_labels)
+            embryos = np.append(embryos, embryos.max() + 1 + np.arange(len(more)))
+            patients = np.append(patients, count + owners)
+        step = clipped_step(self.head(), features, labels, embryos, patients, PATIENT_CLIP)
+        if canaries is not None:
+            step = within(step * ((count + np.count_nonzero(canaries.included)) / count), PATIENT_CLIP)
         step *= request.settings.learning_rate
         parts = {"head.weight": step[:-1], "head.bias": step[-1:]}
         return np.concatenate([parts[tensor.name] for tensor in self.layout.tensors])

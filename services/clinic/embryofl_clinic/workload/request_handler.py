@@ -27,7 +27,8 @@ from embryofl_clinic.policy.questions import About, Split
 from embryofl_clinic.policy.rules import Policy
 from embryofl_clinic.policy.sent import Kind, SentLog
 from embryofl_clinic.policy.told import CannotTell
-from embryofl_clinic.workload.audit import AUDITED, audit_sums, counts_of
+from embryofl_clinic.privacy.canaries import CanaryFile
+from embryofl_clinic.workload.audit import AUDITED, audit_sums, counts_of, guess_sums
 from embryofl_clinic.workload.embryo import Workload
 from embryofl_clinic.workload.own_results import OwnResultsFile
 from embryofl_clinic.workload.transfers import TransferRefused, Transfers
@@ -73,7 +74,11 @@ class RequestHandler:
         self, workloads: Workloads, policy: Policy, metrics: TrainerMetrics, state_dir: Path, masking: Masking
     ) -> None:
         self._workloads, self._policy, self._metrics, self._masking = workloads, policy, metrics, masking
-        self._sent, self._own_results = SentLog(state_dir), OwnResultsFile(state_dir)
+        self._sent, self._own_results, self._canaries = (
+            SentLog(state_dir),
+            OwnResultsFile(state_dir),
+            CanaryFile(state_dir),
+        )
         self._last: _Work | None = None
         self._ahead: tuple[object, ...] | None = None  # what is trained ahead
 
@@ -134,7 +139,9 @@ class RequestHandler:
                 except CannotTell as exc:
                     return self._declined(request, exc.text)
                 counts = audit_sums(workload, counted, None) if request.work == "audit" else _sums(counted)
+                guesses = guess_sums(self._canaries.of(request), None)
                 cells = filled_cells(counts, self._policy.min_cell, _group(request))
+                cells |= filled_cells(guesses, 1, AUDIT_GROUP)
             masking = self._masking.keys(request, workload.examples, workload.layout, cells)
             return Reply.model_validate({**_head(request), "examples": workload.examples, "masking": masking})
         self._last = self._work(request, workload, transfers)
@@ -235,6 +242,8 @@ class RequestHandler:
         about = self._about(request, workload, evaluated)
         sums = audit_sums(workload, about, seed) if request.kind == "audit" else _sums(about)
         counts = to_vector(sums, self._policy.min_cell, _group(request))
+        if canaries := self._canaries.of(request):
+            counts += to_vector(guess_sums(canaries, workload.head()), 1, AUDIT_GROUP)
         masked = request.masking is not None
         self._enter(request, "pooled" if masked else "own", counts.tobytes(), about)
         if masked:
@@ -245,7 +254,7 @@ class RequestHandler:
     def _private_update(self, request: Request, workload: Workload, model: np.ndarray) -> np.ndarray:
         """Of a run with `dp_epsilon`: the update, to which noise is added before it is masked; without masks the packed
         model, with all of the noise."""
-        update, patients = workload.private_step(request), workload.examples
+        update, patients = workload.private_step(request, self._canaries.of(request)), workload.examples
         if request.masking is not None:
             return update
         key = self._policy.draw_noise(request, update, patients)

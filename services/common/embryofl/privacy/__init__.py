@@ -1,2 +1,2 @@
 """Differential privacy: what noise proves (`accountant`), and clipping by patient (`gradient`), and what attacks
-prove (`membership`)."""
+(`membership`) and guesses of canaries (`one_run`) prove."""

@@ -4,6 +4,8 @@ is bounded, however many embryos and images the patient has."""
 import numpy as np
 import numpy.typing as npt
 
+ROUNDING = 1e-9  # a step that is within a length is also if it is measured again
+
 
 def clipped_step(
     weights: npt.NDArray[np.float64],
@@ -48,6 +50,12 @@ def clipped_step(
         factors = np.minimum(1.0, clip / np.where(np.isfinite(norms) & (norms > 0), norms, clip))
     step: npt.NDArray[np.float64] = (by_patient * factors[:, None]).mean(axis=0)
     return step
+
+
+def within(step: npt.NDArray[np.float64], clip: float) -> npt.NDArray[np.float64]:
+    """A step of at most this length. Two that are near each other come no further apart (a projection onto a ball)."""
+    norm = float(np.sqrt(np.square(step).sum()))
+    return step * min(1.0, clip * (1 - ROUNDING) / norm) if norm else step
 
 
 def _means(rows: npt.NDArray[np.float64], groups: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

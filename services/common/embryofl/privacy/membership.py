@@ -20,6 +20,8 @@ from embryofl.metrics import IntArray, nearest_edge
 Attack = Literal["loss", "rmia"]
 """By how well the model fits a patient; or by how much better than reference models that were trained on half of all."""
 ATTACKS: tuple[Attack, ...] = get_args(Attack)
+Audited = Attack | Literal["canaries"]
+"""What an audit counts: patients by these attacks, and guesses of canaries (`one_run`)."""
 
 THRESHOLDS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 _MISS = 0.05 / (2 * len(THRESHOLDS) * len(ATTACKS))

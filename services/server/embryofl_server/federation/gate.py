@@ -107,8 +107,10 @@ def check(
     if clinic.state != "enrolled":
         raise ReplyRejected("suspended", f"the clinic is {clinic.state}")
     validation, test = _sums(reply.validation, clinic), _sums(reply.test, clinic)
-    for sums in (*reply.personal.values(), *reply.audit.values()):
+    for sums in reply.personal.values():
         _sums(sums, clinic)
+    for name, counts in reply.audit.items():
+        _sums(counts, clinic, request.settings.audit_canaries if name == "canaries" else None)
     graded = max((a.embryos for by_target in reply.grades.values() for a in by_target.values()), default=0)
     if clinic.most_embryos is not None and graded > clinic.most_embryos:
         raise ReplyRejected("metrics", f"grades of {graded} embryos, but {_approved(clinic)}")
@@ -180,7 +182,8 @@ def _count(sums: ScoreSums | None) -> int:
     return (sums.summary().n or 0) if sums else 0
 
 
-def _sums(values: dict[str, object] | None, clinic: Clinic) -> ScoreSums | None:
+def _sums(values: dict[str, object] | None, clinic: Clinic, canaries: int | None = None) -> ScoreSums | None:
+    """`canaries`: they are sums over at most so many canaries, and not over embryos."""
     if values is None:
         return None
     try:
@@ -188,7 +191,9 @@ def _sums(values: dict[str, object] | None, clinic: Clinic) -> ScoreSums | None:
     except ValueError as exc:
         raise ReplyRejected("metrics", f"the metrics do not have the agreed form: {exc}") from None
     count, most = _count(sums), clinic.most_embryos
-    if most is not None and count > most:
+    if canaries is not None and count > canaries:
+        raise ReplyRejected("metrics", f"guesses of {count} canaries, but the run has {canaries} at a clinic")
+    if canaries is None and most is not None and count > most:
         raise ReplyRejected("metrics", f"metrics over {count} embryos, but {_approved(clinic)}")
     return sums
 

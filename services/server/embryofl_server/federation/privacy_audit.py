@@ -13,7 +13,8 @@ from typing import Any
 from embryofl.errors import UserError
 from embryofl.files import append
 from embryofl.messages import Kind
-from embryofl.pooled_metrics import AUDITED_AS
+from embryofl.metrics import ScoreSums
+from embryofl.pooled_metrics import SPLITS, Split, by_attack
 from embryofl_server.federation.checkpoint import Checkpoint, Checkpoints
 from embryofl_server.federation.exchange import Exchange
 from embryofl_server.federation.exchange_result import ExchangeResult
@@ -93,9 +94,7 @@ class PrivacyAudit:
             "round": number,
             "sha256": self._record["sha256"],
             "time": time.time(),
-            "pooled": {
-                attack: sums for attack, slot in AUDITED_AS.items() if (sums := pooled.record.get(slot, {})).get("days")
-            },
+            "pooled": {attack: sums.to_dict() for attack, sums in by_attack(_summed(pooled.record)).items()},
             "clinics": pooled.record.get("clinics", []),
             "own": {name: accepted.reply.audit for name, accepted in result.accepted.items() if accepted.reply.audit},
             "declined": dict(sorted(declined.items())),
@@ -123,6 +122,10 @@ class PrivacyAudit:
         self, kind: Kind, number: int, nodes: dict[str, Node], limits: RoundLimits, step: Step | None = None
     ) -> ExchangeResult:
         return Exchange(self._session, self._model, kind, number, limits, step=step).run(nodes)
+
+
+def _summed(record: dict[str, Any]) -> dict[Split, ScoreSums]:
+    return {split: ScoreSums.from_dict(record[split]) for split in SPLITS if split in record}
 
 
 def _limits(asked: int, least: int) -> RoundLimits:

@@ -69,6 +69,8 @@ def methods(card: Results, results: Results) -> tuple[list[str], list[str]]:
         sentences.append(say("masked"))
     if settings["dp_epsilon"]:
         sentences.append(say("private", epsilon=settings["dp_epsilon"], delta=settings["dp_delta"]))
+    if settings["audit_canaries"]:
+        sentences.append(say("canaries", count=settings["audit_canaries"]))
     sentences += [
         say("final", which=_TEXTS["which"][settings["choose"]]),
         say("calibration" if card["calibration"] else "uncalibrated", rule=card["threshold"]["rule"]),

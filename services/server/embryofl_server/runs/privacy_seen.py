@@ -35,6 +35,13 @@ def privacy_seen(settings: Mapping[str, Any], done: int | None = None) -> str:
         f"{helper}. Not counted: metrics, threshold and calibration, the division into training, validation and test "
         "patients, and what clinics sent on joining."
     )
+    if run.audit_canaries:
+        words += (
+            f" Each clinic trains with {run.audit_canaries} canaries, too: drawn embryos with random labels, each "
+            "by a coin, for an audit to guess. They count as no patients and change nothing of what is promised to them. "
+            "They cost accuracy: with 50 at each of three clinics of about 44 patients, and epsilon 8, the AUROC fell from "
+            "0.752 to 0.686."
+        )
     if done is not None and done < run.rounds:
         spent = epsilon_of(run.private_mu * done**0.5, run.dp_delta)
         words += f" Spent after {done} of {run.rounds} rounds: epsilon {spent:.2g}."

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from embryofl.errors import ProtocolError
 from embryofl.messages import Kind
 from embryofl.metrics import ScoreSums
-from embryofl.pooled_metrics import BOUND, GROUP, LENGTH, LIMIT, Split, from_vector
+from embryofl.pooled_metrics import BOUND, GROUP, LENGTH, LIMIT, Split, by_attack, from_vector
 from embryofl.secagg.messages import Terms, digest
 from embryofl.secagg.threshold import MIN_CLINICS
 from embryofl_server.federation.checkpoint import Checkpoint, Checkpoints
@@ -172,8 +172,13 @@ class MaskedEvaluation:
     def _impossible(self, sums: dict[Split, ScoreSums], names: tuple[str, ...]) -> str:
         """Why a sum cannot be one of honest clinics; nobody can say whose part is wrong."""
         each = [self._store.clinic(name).most_embryos for name in names]
-        counts = [int(pooled.pooled().counts.sum()) for pooled in sums.values()]
-        found = max(counts) if self._kind == "audit" else sum(counts)  # each attack counts all patients
+        found = sum(int(pooled.pooled().counts.sum()) for pooled in sums.values())
+        if self._kind == "audit":  # each attack counts all patients
+            attacks = {name: int(one.pooled().counts.sum()) for name, one in by_attack(sums).items()}
+            guesses, canaries = attacks.pop("canaries", 0), len(names) * self._run.settings.audit_canaries
+            if guesses > canaries:
+                return f"Guesses of {guesses} canaries, but the run has {canaries} at these clinics: they are not used."
+            found = max(attacks.values(), default=0)
         most = sum(n for n in each if n is not None)
         if None not in each and found > most:
             return f"Metrics over {found} embryos, but at most {most} are approved of these clinics: they are not used."
