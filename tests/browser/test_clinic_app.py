@@ -43,7 +43,13 @@ def test_every_page_is_accessible_when_empty_and_with_a_cohort(data, cohort, tmp
         assert [w for w in page.wrong if "401" not in w] == []  # the browser itself logs that one
         page.wrong.clear()
         base = enter(page, link)
-        for path, words in {"/": "No model", "/score": "No model", "/scored": "No cohort", "/sent": "Nothing"}.items():
+        for path, words in {
+            "/": "No model",
+            "/score": "No model",
+            "/scored": "No cohort",
+            "/sent": "Nothing",
+            "/policy": "min_sum",
+        }.items():
             page.goto(base + path)
             assert words in page.inner_text("main")
             assert_accessible(page)

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from embryofl.settings import RunSettings
+from embryofl_clinic.policy.editing import RULES as POLICY_RULES
 from embryofl_clinic.policy.rules import Rules
 from embryofl_clinic.settings import ClinicSettings
 from embryofl_console.settings import ConsoleSettings
@@ -58,6 +59,15 @@ def test_settings_page_has_every_setting_with_its_default(title):
         for name, field in model.model_fields.items()
     }
     assert {name: default for name, default in rows(section(title)).items() if name not in NO_FIELDS} == expected
+
+
+def test_settings_page_explains_each_rule_as_the_clinic_app_does():
+    assert list(POLICY_RULES) == re.findall(r"^\| `(\w+)` \|", section("Policy"), re.M)
+    for name, rule in POLICY_RULES.items():
+        row = re.search(rf"^\| `{name}` \|.*$", section("Policy"), re.M)[0].split(" | ", 2)
+        assert row[2].removeprefix("| ").removesuffix(" |") == f"{rule['unit']} | {rule['meaning']}".removeprefix(
+            " | "
+        ), name
 
 
 @pytest.mark.parametrize("name", strategy_names())

@@ -21,8 +21,10 @@ from embryofl_clinic.app.reporting import ReportService
 from embryofl_clinic.app.scoring_service import MOST_FILE_BYTES, MOST_FILES, ScoringService, Upload
 from embryofl_clinic.joining.commands import last_contact
 from embryofl_clinic.joining.identity import joined_hub
+from embryofl_clinic.policy.editing import RULES as POLICY_RULES
+from embryofl_clinic.policy.editing import changes, choices, digest_of, plain_meaning, read_fields, save, typed
 from embryofl_clinic.policy.questions import Questions
-from embryofl_clinic.policy.rules import last_block
+from embryofl_clinic.policy.rules import Rules, last_block, load_rules
 from embryofl_clinic.policy.sent import MOST as MOST_SENT
 from embryofl_clinic.policy.sent import Sent, SentLog, by_round, by_run
 from embryofl_clinic.scoring.calibration import FEW
@@ -36,7 +38,14 @@ from embryofl_web.site import Site
 
 FILES = {name: resources.files("embryofl_clinic.app") / "static" / name for name in ("app.css", "app.js")}
 FILES["report.css"] = resources.files("embryofl_data.report") / "page.css"
-PATHS = {"home": "/", "score": "/score", "records": "/scored", "sent": "/sent", "report": "/report"}
+PATHS = {
+    "home": "/",
+    "score": "/score",
+    "records": "/scored",
+    "sent": "/sent",
+    "report": "/report",
+    "policy": "/policy",
+}
 NAMES = 80
 """Characters of a cohort's name."""
 
@@ -59,8 +68,13 @@ class Pages:
         self.scoring = ScoringService(self.models, self.records, device)
         self.reports = ReportService(settings.data_dir, settings.cache_dir)
         self.site = Site("embryofl_clinic.app", "M4", _SHARED)
-        self.site.templates.filters.update(clean=clean, describe=_describe)
+        self.site.templates.filters.update(clean=clean, describe=_describe, pair=lambda value: (value, value))
+        self.site.templates.globals.update(meaning=plain_meaning, choices=choices, defaults=_typed(Rules()))
         self.show = self.site.show
+
+
+def _typed(rules: Rules) -> dict[str, str]:
+    return {name: typed(getattr(rules, name)) for name in POLICY_RULES}
 
 
 def _describe(line: Sent) -> str:
@@ -227,3 +241,40 @@ def make_report(pages: ThePages) -> Response:
     """Check the data folder in the background."""
     pages.reports.begin()
     return RedirectResponse("/report", 303)
+
+
+@router.get("/policy")
+def policy(pages: ThePages, saved: bool = False) -> Response:
+    """The clinic's rules, to read and to change; where the file cannot be used, why."""
+    try:
+        rules, error = load_rules(pages.settings.state_dir), ""
+    except UserError as exc:
+        rules, error = None, str(exc)
+    fields = _typed(rules) if rules else {}
+    return _policy(pages, fields, error=error, saved=saved)
+
+
+def _policy(pages: Pages, fields: dict[str, str], status: int = 200, **values: Any) -> Response:
+    values = {"review": [], "error": "", "saved": False, "seen": digest_of(pages.settings.state_dir), **values}
+    return pages.show("policy", status=status, fields=fields, **values)
+
+
+@router.post("/policy")
+async def change_policy(request: Request, pages: ThePages) -> Response:
+    """Say what a change allows or forbids; with `save`, make it."""
+    async with request.form(max_files=0, max_fields=len(POLICY_RULES) + 8) as form:
+        given = {name: str(value) for name, value in form.items()}
+    confirmed, seen = given.pop("save", ""), given.pop("seen", "")
+    state = pages.settings.state_dir
+    try:
+        rules = read_fields(given)
+        if confirmed:
+            save(state, rules, seen)
+            return RedirectResponse("/policy?saved=true", 303)
+        sentences = changes(load_rules(state), rules)
+    except UserError as exc:
+        fields = {name: given.get(name, "") for name in POLICY_RULES}
+        return _policy(pages, fields, 400, error=str(exc), seen=seen)
+    if not sentences:
+        return _policy(pages, _typed(rules), error=texts.policy.nothing)
+    return _policy(pages, _typed(rules), review=sentences, seen=seen)
