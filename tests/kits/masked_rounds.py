@@ -144,6 +144,9 @@ class FakeWorkload:
             LAYOUT.tensor_views(state)["b"][0] += 5
         return Trained(state, 0.5, self.examples)
 
+    def head(self) -> np.ndarray:
+        return np.ones(17)
+
     def private_step(self, request: Request, canaries: Canaries | None = None) -> np.ndarray:
         self.trained += 1
         return np.full(LAYOUT.floats, 0.01)

@@ -11,6 +11,7 @@ from rich.console import Console
 from embryofl.membership import METRICS
 from embryofl.metrics import ScoreSums
 from embryofl.pooled_metrics import AUDIT_GROUP
+from embryofl.settings import PRIVATE
 from embryofl_server.cli.show_results import audit_text, results_text
 from embryofl_server.federation import privacy_audit
 from embryofl_server.federation.masking import evaluation
@@ -33,15 +34,16 @@ def text_of(rendered) -> str:
 
 @pytest.fixture
 def stage(tmp_path, packed, monkeypatch):
-    """`stage(bert="none")`: a run of four clinics that is over. Which metrics they release, if not pooled ones."""
+    """`stage(bert="none")`: a run of four clinics that is over. Which metrics they release, if not pooled ones; `settings` of
+    the run."""
     monkeypatch.setattr(evaluation, "RETRY_S", 0.02)
     monkeypatch.setattr(privacy_audit, "JOIN_S", 0.2)
     monkeypatch.setattr(privacy_audit, "ANSWER_S", 20.0)
     with masked_stages(tmp_path, packed, monkeypatch) as ready:
 
-        def make(**releases):
-            settings = {"rounds": 1, "min_clinics": 3, "strategy": "median", "closing_evaluation": False}
-            staged = ready(ALL, settings, "pooled")
+        def make(settings=None, **releases):
+            settings = settings or {"strategy": "median"}
+            staged = ready(ALL, {"rounds": 1, "min_clinics": 3, "closing_evaluation": False, **settings}, "pooled")
             for name in ALL:
                 released = releases.get(name, "pooled")
                 staged.store.set_choices(name, {METRICS: released})
@@ -94,11 +96,16 @@ def test_nobody_answers_and_people_see_why(stage):
     assert "no clinic gave counts" in text_of(audit_text(shown))
 
 
-def test_a_clinic_that_is_away_is_named_and_the_others_are_summed(stage):
-    staged = stage()
+def test_a_clinic_that_is_away_is_named_and_the_others_are_summed_guesses_of_canaries_included(stage):
+    staged = stage({**PRIVATE, "dp_epsilon": 8, "audit_canaries": 50})
     staged.fleet.online.discard("bert")
     found, shown = audit(staged)
     assert found["clinics"] == ["anna", "cleo", "dora"] and shown["declined"] == {"bert": "it was not online"}
+    guesses = shown["canaries"]
+    assert guesses["canaries"] == 150 and guesses["right"] + guesses["wrong"] == 3 * 32
+    assert shown["attacks"]["loss"]["members"] == 75  # no canary is one of them
+    card = (staged.run.folder / "model-card.md").read_text()
+    assert f"{guesses['right']} of 96 guesses are right" in card and "50 canaries, too" in card
 
 
 def shown_of_a_perfect_attack(**settings):
