@@ -11,6 +11,14 @@ from kits.scoring import draw_embryo, finished_model
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Debian's chromium package")
 pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements/dev.in)")
 
+PRESS = """buttons => {
+    const stopped = [];
+    addEventListener("submit", (event) => { stopped.push(event.defaultPrevented); event.preventDefault(); });
+    for (const button of buttons) button ? document.querySelector(button).click() : dispatchEvent(new Event("pageshow"));
+    return stopped;
+}"""
+"""Presses buttons (or, for an empty one, shows the page again) and says of each form whether the page's script has kept it from being sent; none is."""
+
 
 @pytest.fixture
 def data(tmp_path):
@@ -53,6 +61,9 @@ def test_every_page_is_accessible_when_empty_and_with_a_cohort(data, cohort, tmp
             page.goto(base + path)
             assert words in page.inner_text("main")
             assert_accessible(page)
+        policy, leave = 'form[action="/policy"] button', 'form[action="/leave"] button'
+        stopped = page.evaluate(PRESS, [policy, policy, policy, leave, "", policy, policy])
+        assert stopped == [False, True, True, False, False, True]  # sent once, and again when the page is shown again
         finished_model(tmp_path / "state" / "models" / "run-0001")  # arrives while the page is open
         page.goto(f"{base}/score")
         page.get_by_label("Images of the cohort").set_input_files(cohort)
