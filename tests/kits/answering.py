@@ -34,11 +34,12 @@ def answering(
         server.server_close()
 
 
-def reply(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200) -> bytes:
-    """Send this body; returns that of the request."""
-    asked = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+def reply(handler: BaseHTTPRequestHandler, body: bytes, status: int = 200, asked: list[bytes] | None = None) -> None:
+    """Send this body. That of the request is added to `asked` first, so that it is there when the reply has come."""
+    received = handler.rfile.read(int(handler.headers.get("Content-Length", 0)))
+    if asked is not None:
+        asked.append(received)
     handler.send_response(status)
     handler.send_header("Content-Length", str(len(body)))
     handler.end_headers()
     handler.wfile.write(body)
-    return asked

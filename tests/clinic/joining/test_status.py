@@ -27,7 +27,7 @@ def hub(monkeypatch):
 
     def respond(handler):
         body = hub.reply.model_dump_json().encode() if hub.reply else hub.no
-        hub.asked.append(reply(handler, body, 200 if hub.reply else hub.code))
+        reply(handler, body, 200 if hub.reply else hub.code, hub.asked)
 
     class Plain(httpx.HTTPTransport):
         def handle_request(self, request):
