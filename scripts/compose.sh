@@ -176,7 +176,7 @@ start_parts() {
 			coded H9 "    Nobody can log in yet; the message above says why. Try: make console-password"
 	fi
 	[ "$NGROK" = 0 ] || bring --wait --wait-timeout 45 --no-deps tunnel >/dev/null 2>&1 || true # the hub's status says how it is
-	if [ "${NOTIFY:-}" ]; then compose --profile notify --progress quiet rm --stop --force notifier >/dev/null; fi # it read another file
+	if [ "${NOTIFY:-}" ]; then compose --profile notify --progress quiet rm --stop --force notifier >/dev/null 2>&1; fi # it read another file
 	[ ! -e "$notify" ] || start notifier "by mail or webhook" || true
 	make_login "$place" job -T --entrypoint caddy gateway hash-password ||
 		coded S10 "    Prometheus has no login, so that it cannot start; the message above says why."
