@@ -280,6 +280,13 @@ def test_archive_with_a_path_outside_its_folder_is_rejected(publisher, fetching,
     assert not (tmp_path / "evil.txt").exists() and not list((tmp_path / "out").rglob("evil.txt"))
 
 
+def test_archive_that_unpacks_to_many_times_its_size_is_rejected(publisher, fetching, tmp_path):
+    zenodo(publisher, {**GOMEZ, "embryo_dataset.tar.gz": tarred({"embryo_dataset/A-1/big": bytes(65 << 20)})})
+    with pytest.raises(UserError, match="holds more than"):
+        fetching("gomez", tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("big"))
+
+
 @pytest.mark.parametrize("name", ["../../evil.zip", "/etc/evil", "a\\b"])
 def test_a_publisher_cannot_choose_where_files_are_written(publisher, fetching, tmp_path, name):
     figshare(publisher, zipped())

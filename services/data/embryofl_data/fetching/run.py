@@ -23,6 +23,7 @@ CONSENT = "terms.json"
 UNPACKING = ".unpacking"
 DONE = ".unpacked"
 TIMEOUT_S = 30.0
+EXPANDS, LEAST_BYTES = 20, 64 << 20  # an archive may hold so many times its size, or so much: pictures hardly compress
 
 
 def fetch(
@@ -173,6 +174,20 @@ def _describe(error: httpx.HTTPError) -> str:
     return f"{host} cannot be reached ({type(error).__name__})"
 
 
+@dataclass
+class _Within:
+    """tarfile's filter "data", which rejects what leads out, links and devices, for so many bytes in all: a small archive
+    could fill the disk."""
+
+    left: int
+
+    def __call__(self, member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
+        self.left -= member.size
+        if self.left < 0:
+            raise ValueError("it holds more than 20 times its size")
+        return tarfile.data_filter(member, folder)
+
+
 def _unpack(out: Path, name: str, report: ProgressPrinter) -> None:
     """Unpack a tar archive; zip archives stay as they are, as the import reads them in place."""
     path = out / name
@@ -186,7 +201,8 @@ def _unpack(out: Path, name: str, report: ProgressPrinter) -> None:
     staging = out / UNPACKING
     try:
         with tarfile.open(path) as archive:
-            archive.extractall(staging, filter="data")  # rejects what leads out, links and devices
+            most = max(LEAST_BYTES, EXPANDS * path.stat().st_size)
+            archive.extractall(staging, filter=_Within(most))  # noqa: S202 it asks tarfile's own filter, too
         shutil.copytree(staging, out, symlinks=True, copy_function=os.replace, dirs_exist_ok=True)
         shutil.rmtree(staging)
     except (tarfile.TarError, shutil.Error, EOFError, ValueError) as error:
