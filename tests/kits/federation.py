@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -70,9 +70,15 @@ def typed(command: str, *words: str, stdin: str = "", **env: str) -> subprocess.
 
 
 @cache
+def _models() -> TemporaryDirectory[str]:
+    """For `initial_model`; removed when this process ends."""
+    return TemporaryDirectory()
+
+
+@cache
 def initial_model(name: str, seed: int, grades: bool) -> str:
     """The file of the initial model of runs with this seed, made as hubs make it, without the seconds of importing PyTorch."""
-    program, path = find_spec("embryofl.models.initial"), Path(mkdtemp()) / "initial.safetensors"
+    program, path = find_spec("embryofl.models.initial"), Path(_models().name) / f"{name}-{seed}-{grades}.safetensors"
     assert program is not None and program.origin is not None
     made = run([program.origin, name, "", str(seed), str(int(grades)), str(path)], os.environ, WAIT_S)
     assert made.returncode == 0, made.stderr

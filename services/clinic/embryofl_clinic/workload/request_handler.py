@@ -74,11 +74,8 @@ class RequestHandler:
         self, workloads: Workloads, policy: Policy, metrics: TrainerMetrics, state_dir: Path, masking: Masking
     ) -> None:
         self._workloads, self._policy, self._metrics, self._masking = workloads, policy, metrics, masking
-        self._sent, self._own_results, self._canaries = (
-            SentLog(state_dir),
-            OwnResultsFile(state_dir),
-            CanaryFile(state_dir),
-        )
+        self._sent, self._own_results = SentLog(state_dir), OwnResultsFile(state_dir)
+        self._canaries = CanaryFile(state_dir)
         self._last: _Work | None = None
         self._ahead: tuple[object, ...] | None = None  # what is trained ahead
 

@@ -184,7 +184,7 @@ class _Within:
     def __call__(self, member: tarfile.TarInfo, folder: str) -> tarfile.TarInfo:
         self.left -= member.size
         if self.left < 0:
-            raise ValueError("it holds more than 20 times its size")
+            raise ValueError(f"it holds more than {EXPANDS} times its size")
         return tarfile.data_filter(member, folder)
 
 
